@@ -12,8 +12,8 @@ from hephaestus.engine.records import Pace
 from hephaestus.errors import StoreUnavailable
 from hephaestus.store.heads import Shards
 from hephaestus.store.permits import Holder
-from hephaestus.store.reservations import TRIES, Called, Reservations, is_rate, rate_key
-from hephaestus.store.speeds import Speed
+from hephaestus.store.reservations import TRIES, Called, Queue, Reservations, is_rate, rate_key
+from hephaestus.store.speeds import Speed, Standing
 from hephaestus.store.table import ALWAYS
 
 if TYPE_CHECKING:
@@ -270,3 +270,64 @@ def test_a_rate_is_known_by_its_use_its_number_or_its_line(world: World) -> None
     world.others.reserve((SLOW,), NOW)
     assert all(world.rates.queue(limit).is_known for limit in ("set", "calls", "slow"))
     assert (is_rate("rate#calls"), is_rate("limit#rate#")) == (True, False)
+
+
+def test_what_is_known_of_a_rate_is_shown(world: World) -> None:
+    thirds, b = Speed(3, SECOND, 1), A._replace(order=NOW + 1)
+    assert world.rates.queue("calls") == Queue("calls", 0, ())
+    world.others.give("calls", thirds, ANN, "why", NOW)
+    world.others.reserve((CALLS,), NOW)
+    stands = Standing(NOW * 1000 + 333_334, thirds, Speed(1, SECOND, 3), 0)
+    assert world.rates.queue("calls") == Queue("calls", NOW + 334, (), stands, "ann", "claim", NOW, "why")
+    for who in (b, A):
+        world.others.stand(who, (CALLS,), NOW)
+    assert world.rates.queue("calls", 1).line == ((A, 0),)
+    world.others.hand("calls", Called(A, NOW + 500))
+    assert world.rates.queue("calls").line == ((A, NOW + 500), (b, 0))
+
+
+def test_who_joins_while_another_does_leaves_its_mark(world: World) -> None:
+    """And a line that is stopped is looked at a minute later."""
+    b = A._replace(order=NOW + 1)
+    world.others.give("calls", Speed(0, SECOND, 1), ANN, "", NOW)
+    world.asked.comes = lambda name: name == "change_all" and world.others.stand(b, (CALLS,), NOW + 1)
+    assert world.does(world.rates.stand, A, (CALLS,), NOW) == (None, ["put", "get", "change_all", "get"])
+    assert (world.item()["next"], world.item()["wake_at"]) == (NOW + 60_001, NOW + 120_001)
+
+
+def test_who_goes_to_a_line_that_is_there_leaves_its_mark(world: World) -> None:
+    first = A._replace(order=NOW - 1)
+    world.fill()
+    world.others.reserve((SLOW,), NOW + 50_000)
+    world.others.stand(A, (CALLS, SLOW), NOW)
+    world.others.stand(first, (SLOW,), NOW + 50_000)
+    marked = world.item("slow")
+    found, asked = world.does(world.rates.call, "calls", NOW + 60_000, lambda _: True)
+    assert (found.places, found.next, found.moved) == ((), None, ())  # type: ignore[attr-defined]
+    assert asked == ["get", "query", "get", "query", "change_all", "change_all"]
+    assert world.item("slow") == marked
+    assert [who for who, _ in world.rates.queue("slow").line] == [first, A]
+
+
+def test_the_code_that_calls_a_line_says_how_fast_it_is(world: World) -> None:
+    world.others.stand(A, (CALLS,), NOW)
+    found = world.rates.call("calls", NOW, lambda _: True, (Speed(5, SECOND, 1), 7))
+    assert found is not None
+    assert world.item() | {"tat": 0, "wake_at": 0} == {
+        "tat": 0,
+        "own": "5 1000000 1",
+        "of": 7,
+        "expires": UNTIL,
+        "wake_shard": "wake#0",
+        "wake_at": 0,
+    }
+
+
+def test_an_operators_number_has_the_line_called_at_once(world: World) -> None:
+    world.others.give("calls", Speed(0, SECOND, 1), ANN, "", NOW)
+    world.others.stand(A, (CALLS,), NOW)
+    assert world.does(world.rates.give, "calls", Speed(1, SECOND, 1), ANN, "", NOW + 7) == (
+        NOW + 7,
+        ["get", "change_all"],
+    )
+    assert (world.item()["line"], world.item()["next"], world.item()["wake_at"]) == (1, NOW + 7, NOW + 60_007)
