@@ -10,6 +10,7 @@ import pytest
 from hephaestus.adapters.memory import MemoryStore
 from hephaestus.engine.records import Pace
 from hephaestus.errors import StoreUnavailable
+from hephaestus.store import reservations
 from hephaestus.store.heads import Shards
 from hephaestus.store.permits import Holder
 from hephaestus.store.reservations import TRIES, Called, Queue, Reservations, is_rate, rate_key
@@ -309,6 +310,19 @@ def test_who_goes_to_a_line_that_is_there_leaves_its_mark(world: World) -> None:
     assert [who for who, _ in world.rates.queue("slow").line] == [first, A]
 
 
+@pytest.mark.parametrize("order", [-1, 1])
+def test_who_is_first_in_the_line_of_another_rate_needs_not_stand_there(world: World, order: int) -> None:
+    """Rule F.7."""
+    other = A._replace(order=NOW + order)
+    world.fill()
+    world.others.stand(A, (CALLS, SLOW), NOW)
+    world.others.stand(other, (SLOW,), NOW)
+    found = world.rates.call("calls", NOW + 60_000, lambda _: True)
+    assert found is not None
+    assert [one.at for one in found.places] == ([] if order < 0 else [NOW + 61_000])
+    assert len(world.rates.queue("slow").line) == (2 if order < 0 else 1)
+
+
 def test_the_code_that_calls_a_line_says_how_fast_it_is(world: World) -> None:
     world.others.stand(A, (CALLS,), NOW)
     found = world.rates.call("calls", NOW, lambda _: True, (Speed(5, SECOND, 1), 7))
@@ -331,3 +345,92 @@ def test_an_operators_number_has_the_line_called_at_once(world: World) -> None:
         ["get", "change_all"],
     )
     assert (world.item()["line"], world.item()["next"], world.item()["wake_at"]) == (1, NOW + 7, NOW + 60_007)
+
+
+def called(world: World, at: int, *, stands: bool | None = True) -> tuple[list[tuple[str, int, int]], int | None]:
+    """Who is called at a time, each with its time and the one before, and when the line is called next."""
+    found = world.rates.call("calls", NOW + at, lambda _: stands)
+    assert found is not None
+    places = [(one.holder.instance_id, one.at - NOW, one.was and one.was - NOW) for one in found.places]
+    return places, found.next and found.next - NOW
+
+
+def lined(world: World, names: str, paces: tuple[Pace, ...] = (CALLS,)) -> list[Holder]:
+    """Those that stand in line, in this order."""
+    found = [A._replace(instance_id=name, order=NOW + number) for number, name in enumerate(names)]
+    for who in found:
+        world.others.stand(who, paces, NOW)
+    return found
+
+
+def test_a_line_is_called_by_the_clock(world: World) -> None:
+    world.fill()
+    a, b, c = lined(world, "abc")
+    assert called(world, 51_000) == ([("a", 61_000, 0)], 56_000)
+    assert (world.item()["next"], world.item()["wake_at"]) == (NOW + 56_000, NOW + 111_000)
+    world.others.hand("calls", Called(a, NOW + 61_000))
+    assert world.rates.call("calls", NOW + 55_499, lambda _: True) is None
+    assert called(world, 55_500) == ([("b", 62_000, 0), ("c", 63_000, 0)], None)
+    assert ("line" in world.item(), world.item()["wake_at"]) == (False, NOW + 111_000)
+    world.others.hand("calls", Called(b, NOW + 62_000))
+    assert called(world, 121_000) == ([("a", 121_000, 61_000), ("c", 121_000, 0)], None), "b has a moment left"
+    assert world.item()["wake_at"] == NOW + 181_000
+    world.others.hand("calls", Called(c, NOW + 121_000))
+    assert called(world, 122_000, stands=None) == ([], None)
+    looked = world.table.get(rate_key("calls"), a.place) or {}
+    assert (looked["at"], looked["looked"]) == (NOW + 61_000, NOW + 122_000)
+    assert called(world, 181_999, stands=False) == ([], None)
+    assert [who.instance_id for who, _ in world.rates.queue("calls").line] == ["a", "b"], "c is gone"
+    assert called(world, 182_000, stands=False) == ([], None)
+    assert world.rates.queue("calls").line == ()
+    assert "wake_at" not in world.item()
+
+
+def test_who_needs_several_rates_waits_until_those_before_are_called(world: World) -> None:
+    world.fill()
+    (a,) = lined(world, "a")
+    world.others.stand(A._replace(order=NOW + 5), (CALLS, SLOW), NOW)
+    assert called(world, 55_000) == ([("a", 61_000, 0)], 56_000)
+    world.others.hand("calls", Called(a, NOW + 61_000))
+    assert called(world, 59_999) == ([], 60_000 + 999), "more than two seconds ahead"
+    assert called(world, 60_999) == ([("orderid::a", 62_000, 0)], 61_999)
+    assert world.item("slow")["tat"] == (NOW + 82_000) * 1000
+
+
+@pytest.mark.parametrize("paces", [(CALLS,), (CALLS, SLOW)])
+def test_a_line_of_a_rate_that_is_stopped_is_looked_at_each_minute(world: World, paces: tuple[Pace, ...]) -> None:
+    world.others.give("calls", Speed(0, SECOND, 1), ANN, "", NOW)
+    lined(world, "ab", paces)
+    assert called(world, 60_000) == ([], 120_000)
+    assert world.item()["next"] == NOW + 120_000
+    world.others.give("slow", Speed(0, SECOND, 1), ANN, "", NOW)
+    found = world.rates.call("calls", NOW + 120_000, lambda _: True)
+    assert found is not None
+    assert found.moved == ((("slow", NOW + 180_000),) if len(paces) > 1 else ())
+
+
+def test_so_many_are_called_at_once_and_the_others_a_second_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservations, "MOST", 2)
+    world.others.reserve((CALLS,), NOW)
+    lined(world, "abcd")
+    found, after = called(world, 2_000)
+    assert ([name for name, _, _ in found], after) == (["a", "b"], 3_000)
+
+
+@pytest.mark.parametrize(("number", "asked"), [(1, 1), (3, 2), (4, 3), (5, 3)])
+def test_a_line_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyPatch, number: int, asked: int) -> None:
+    monkeypatch.setattr(reservations, "PAGE", 2)
+    those = lined(world, "abcde"[:number])
+    found, requests = world.does(lambda: [place["sk"] for place in world.rates._places("calls")])  # noqa: SLF001 - as it is read
+    assert (found, requests) == ([who.place for who in those], ["query"] * asked)
+
+
+@pytest.mark.parametrize(("slow", "at"), [(True, 60_000), (False, 59_000)])
+def test_two_seconds_ahead_are_near_enough(world: World, *, slow: bool, at: int) -> None:
+    world.fill()
+    world.others.stand(A, (CALLS, SLOW), NOW)
+    if slow:
+        world.others.reserve((SLOW,), NOW + 42_000)
+    assert called(world, at) == ([("orderid::a", at + 2_000, 0)], at + 1_000)

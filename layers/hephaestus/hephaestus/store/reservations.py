@@ -442,7 +442,7 @@ class _Round:
         self.places: list[Called] = []
         self.moved = moved
         self.called = False  # whether someone was called and has not taken it up
-        self.has_gone = False  # whether who was looked at last has gone to the line of another rate
+        self.has_gone: bool  # whether who was looked at last has gone to the line of another rate
         self.next: int | None = None
 
     def go(self, stands: Stands) -> Call | None:
