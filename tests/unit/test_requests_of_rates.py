@@ -434,3 +434,72 @@ def test_two_seconds_ahead_are_near_enough(world: World, *, slow: bool, at: int)
     if slow:
         world.others.reserve((SLOW,), NOW + 42_000)
     assert called(world, at) == ([("orderid::a", at + 2_000, 0)], at + 1_000)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_each_line_that_someone_has_gone_to_is_to_be_called(world: World, *, leaves: bool) -> None:
+    """Not one to which someone was about to go, who has left."""
+    world.fill()
+    others = [replace(SLOW, limit=name) for name in ("slow", "slower")]
+    for number, other in enumerate(others):
+        world.others.stand(A._replace(order=NOW + number), (CALLS, other), NOW)
+        world.others.reserve((other,), NOW + 50_000)
+    world.asked.comes = lambda name: leaves and name == "change_all" and world.others.leave(A, (CALLS,))
+    found = world.rates.call("calls", NOW + 60_000, lambda _: True)
+    assert found is not None
+    assert found.moved == tuple((other.limit, NOW + 60_000) for other in others[leaves:])
+
+
+def test_no_place_is_read_beyond_those_that_are_called(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one of a smaller cost overtake."""
+    monkeypatch.setattr(reservations, "PAGE", 1)
+    monkeypatch.setattr(reservations, "MOST", 2)
+    lined(world, "abcde")
+    assert world.does(called, world, 0)[1] == ["get", *["query"] * 3, "change_all"]
+    world.others.give("calls", Speed(0, SECOND, 1), ANN, "", NOW)
+    assert world.does(called, world, 1_000)[1] == ["get", "query", "change_all"]
+    heavy = Pace("heavy", 6 * SECOND, 3)
+    for _ in range(12):
+        world.others.reserve((heavy,), NOW)
+    lined(world, "f", (replace(heavy, cost=2),))
+    world.others.stand(A._replace(order=NOW + 10), (heavy,), NOW)
+    found = world.rates.call("heavy", NOW + 5_500, lambda _: True)
+    assert found is not None
+    assert (found.places, found.next) == ((), NOW + 35_500)
+
+
+def test_who_calls_for_several_rates_again_where_another_was_faster(world: World) -> None:
+    """Whether it is about to reserve, or only to say when it comes again."""
+    world.fill()
+    world.others.stand(A, (CALLS, SLOW), NOW)
+    waits = ["get", "query", "get", "change_all"]
+
+    def comes(_: str) -> None:
+        if len(world.asked.asked) == len(waits):
+            world.others.give("calls", None, ANN, str(world.rates), NOW)
+            world.table.update(rate_key("calls"), "rate", {"next": NOW}, ALWAYS)
+
+    world.table.update(rate_key("calls"), "rate", {"next": NOW - 1}, ALWAYS)
+    world.asked.comes = comes
+    assert world.does(called, world, 58_000) == (([], 59_000), waits * 2)
+    world.table.update(rate_key("calls"), "rate", {"next": NOW - 1}, ALWAYS)
+    assert world.does(called, world, 60_000) == (([("orderid::a", 61_000, 0)], 61_000), waits * 2)
+    world.asked.comes = lambda _: None
+    world.others.hand("calls", Called(A, NOW + 61_000))
+    assert called(world, 121_000) == ([("orderid::a", 121_000, 61_000)], 122_000)
+
+
+def test_a_line_whose_mark_is_gone_is_marked_by_who_calls_it(world: World) -> None:
+    world.fill()
+    lined(world, "a")
+    world.table.update(rate_key("calls"), "rate", {"line": None, "next": None}, ALWAYS)
+    assert called(world, 40_000) == ([], 51_000)
+    assert (world.item()["line"], world.item()["next"]) == (1, NOW + 51_000)
+
+
+def test_an_operators_number_that_comes_as_the_line_ends_calls_no_one(world: World) -> None:
+    world.others.stand(A, (CALLS,), NOW)
+    world.others.leave(A, (CALLS,))
+    world.asked.comes = lambda name: name == "change_all" and world.others.call("calls", NOW, lambda _: True)
+    assert world.rates.give("calls", Speed(1, SECOND, 1), ANN, "", NOW) is None
+    assert not {"line", "next"} & world.item().keys()

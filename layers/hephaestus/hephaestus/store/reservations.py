@@ -401,7 +401,7 @@ class Reservations:
             own |= in_list(limit, self.shards.listing, RATES_LISTED_AS)
             lined = item is not None and "line" in item
             own |= {"next": now, **self.shards.alarm(key, now + GRACE_MS)} if lined else {}
-            seen = items.as_read(item, (*speeds.READ, "line", "next"))
+            seen = items.as_read(item, (*speeds.READ, "next"))
             if self.table.change_all([Change(key, RATE, own, seen)]):
                 return now if lined else None
         raise _contended(limit)
@@ -515,7 +515,7 @@ class _Round:
                 return None
         if at > soon or not self.stands.runs:
             self.next = _ms(at) - TOGETHER_MS if self.stands.runs else self.now + STOPPED_MS
-            return Call((), self._later(), tuple(self.moved)) if self._write() else None
+            return self._call() if self._write() else None
         self.next = self.now
         changes = [rates._takes(pace, found[pace.limit], at, self.now) for pace in others]  # noqa: SLF001 - as above
         self.stands = self.stands.with_taken(own.cost, at)
@@ -530,7 +530,7 @@ class _Round:
         elif "line" in self.item:
             own |= {"line": None, "next": None}
         own |= self._alarm(bool(self.places or self.called or self.next is not None or "line" in self.item))
-        seen = items.as_read(self.item, (*speeds.READ, "line", "next"))
+        seen = items.as_read(self.item, (*speeds.READ, "next"))
         return self.rates.table.change_all([Change(rate_key(self.limit), RATE, own, seen), *others])
 
     def _alarm(self, needed: bool) -> dict[str, Value | None]:  # noqa: FBT001 - as above
