@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -444,7 +445,8 @@ def test_each_line_that_someone_has_gone_to_is_to_be_called(world: World, *, lea
     for number, other in enumerate(others):
         world.others.stand(A._replace(order=NOW + number), (CALLS, other), NOW)
         world.others.reserve((other,), NOW + 50_000)
-    world.asked.comes = lambda name: leaves and name == "change_all" and world.others.leave(A, (CALLS,))
+    go = partial(world.table.delete, rate_key("calls"), A.place, ALWAYS)
+    world.asked.comes = lambda name: leaves and name == "change_all" and go()
     found = world.rates.call("calls", NOW + 60_000, lambda _: True)
     assert found is not None
     assert found.moved == tuple((other.limit, NOW + 60_000) for other in others[leaves:])
