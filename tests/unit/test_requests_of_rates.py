@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import pytest
 
@@ -30,6 +31,11 @@ A: Final = Holder("orderid::a", "0123456789abcdef012", "charge", 1, NOW)
 ANN: Final = ("ann", "claim")
 
 
+def shard(limit: str) -> str:
+    """Where a rate's alarm is."""
+    return f"wake#{crc32(rate_key(limit).encode()) % 64}"
+
+
 class Asked:
     """A table, and what it is asked for; ``comes`` may be called before some of it."""
 
@@ -53,8 +59,8 @@ class World:
     def __init__(self) -> None:
         self.asked = Asked()
         self.table = self.asked.table
-        self.rates = Reservations(self.asked, Shards(1, 1))  # type: ignore[arg-type]  # it is one
-        self.others = Reservations(self.table, Shards(1, 1))
+        self.rates = Reservations(self.asked, Shards(64, 1))  # type: ignore[arg-type]  # it is one
+        self.others = Reservations(self.table, Shards(64, 1))
 
     def does(self, what: Callable[..., object], *given: Any) -> tuple[object, list[str]]:
         """What it gives, and what it has asked for."""
@@ -182,7 +188,7 @@ def test_the_line_is_marked_once_and_gone_with_its_last(world: World) -> None:
     free = {"own": "1 1000000 3", "of": 0, "tat": (NOW + 63_000) * 1000, "expires": UNTIL}
     assert world.item() == free
     assert world.does(world.rates.stand, A, (CALLS,), NOW) == (NOW + 51_000, ["put", "get", "change_all"])
-    marked = {**free, "line": 1, "next": NOW + 51_000, "wake_shard": "wake#0", "wake_at": NOW + 111_000}
+    marked = {**free, "line": 1, "next": NOW + 51_000, "wake_shard": shard("calls"), "wake_at": NOW + 111_000}
     assert world.item() == marked
     assert world.place() == {"paces": ("1 1000000 3 1 0 calls",)}
     assert world.does(world.rates.stand, A, (CALLS,), NOW) == (None, ["put", "get"])
@@ -195,7 +201,7 @@ def test_the_line_is_marked_once_and_gone_with_its_last(world: World) -> None:
         **free,
         "tat": (NOW + 64_000) * 1000,
         "expires": UNTIL + 51,
-        "wake_shard": "wake#0",
+        "wake_shard": shard("calls"),
         "wake_at": NOW + 111_000,
     }
     assert world.does(world.rates.hand, "calls", Called(A, NOW + 61_000)) == (True, ["update"])
@@ -226,7 +232,7 @@ def test_who_goes_to_another_line_is_read_once_and_written_once(world: World) ->
         "expires": UNTIL + 60,
         "line": 1,
         "next": NOW + 60_000,
-        "wake_shard": "wake#0",
+        "wake_shard": shard("slow"),
         "wake_at": NOW + 120_000,
     }
     place = dict(world.table.get(rate_key("slow"), A.place) or {})
@@ -333,7 +339,7 @@ def test_the_code_that_calls_a_line_says_how_fast_it_is(world: World) -> None:
         "own": "5 1000000 1",
         "of": 7,
         "expires": UNTIL,
-        "wake_shard": "wake#0",
+        "wake_shard": shard("calls"),
         "wake_at": 0,
     }
 
@@ -384,7 +390,15 @@ def test_a_line_is_called_by_the_clock(world: World) -> None:
     assert [who.instance_id for who, _ in world.rates.queue("calls").line] == ["a", "b"], "c is gone"
     assert called(world, 182_000, stands=False) == ([], None)
     assert world.rates.queue("calls").line == ()
-    assert "wake_at" not in world.item()
+    assert not {"wake_at", "wake_shard"} & world.item().keys()
+
+
+@pytest.mark.parametrize(("at", "alarm"), [(81_000, 111_000), (81_001, 141_001)])
+def test_an_alarm_that_is_half_a_minute_ahead_stays(world: World, at: int, alarm: int) -> None:
+    world.fill()
+    lined(world, "a")
+    called(world, at)
+    assert world.item()["wake_at"] == NOW + alarm
 
 
 def test_who_needs_several_rates_waits_until_those_before_are_called(world: World) -> None:
@@ -505,3 +519,12 @@ def test_an_operators_number_that_comes_as_the_line_ends_calls_no_one(world: Wor
     world.asked.comes = lambda name: name == "change_all" and world.others.call("calls", NOW, lambda _: True)
     assert world.rates.give("calls", Speed(1, SECOND, 1), ANN, "", NOW) is None
     assert not {"line", "next"} & world.item().keys()
+
+
+def test_what_a_place_says_is_read_as_it_was_written(world: World) -> None:
+    """Whatever a ``per`` has given."""
+    pace = Pace("calls# a  b ", 7 * SECOND, 2, 3, 5, 11)
+    world.others.stand(A, (pace,), NOW)
+    place = world.table.get(rate_key(pace.limit), A.place)
+    assert place is not None
+    assert reservations._paces(place) == (pace,)  # noqa: SLF001 - as it is read
