@@ -528,3 +528,13 @@ def test_what_a_place_says_is_read_as_it_was_written(world: World) -> None:
     place = world.table.get(rate_key(pace.limit), A.place)
     assert place is not None
     assert reservations._paces(place) == (pace,)  # noqa: SLF001 - as it is read
+
+
+@pytest.mark.parametrize(("every", "taken", "due"), [(100_000, 603, 55_100), (3600 * SECOND, 3, 900_000)])
+def test_a_line_is_called_five_seconds_ahead_and_every_quarter_of_an_hour(
+    world: World, every: int, taken: int, due: int
+) -> None:
+    pace = Pace("calls", every, 3)
+    for _ in range(taken):
+        assert isinstance(world.others.reserve((pace,), NOW), int)
+    assert world.rates.stand(A, (pace,), NOW) == NOW + due
